@@ -124,6 +124,8 @@ class Rig:
         self.venue, self.clock, self.sink = venue, ManualClock(), RecordingSink()
         self.heard: list[TelemetryEvent] = []
         self.kept: list[RegistryMemory] = []
+        self.captured_first: list[bool] = []
+        """Whether all was captured when each of them was kept."""
         self.records = 0
         self.directory = MarketDirectory(
             DIRECTORY,
@@ -135,8 +137,13 @@ class Rig:
             clock=self.clock,
             rng=random.Random(7),
             observer=self.heard.append,
-            remember=self.kept.append,
+            remember=self._keep,
         )
+
+    def _keep(self, memory: RegistryMemory) -> None:
+        frames = sum(len(epoch.frames) for epoch in self.sink.epochs)
+        self.captured_first.append(self.sink.flushes[-1:] == [frames])
+        self.kept.append(memory)
 
     def _record(self) -> None:
         self.records += 1
@@ -191,6 +198,7 @@ async def test_a_market_that_opens_is_captured_within_one_refresh_and_ends_when_
         assert rig.owed()[2:] == [StreamsOwed(streams, opened, closed)]
         await rig.look()
         assert venue.captured == ["M1"]
+    assert all(rig.captured_first), "what is remembered as done is not lost"
     assert rig.records == 3, "each change of what is asked for is on record"
     assert [(event.added, event.removed) for event in rig.told(MarketsWanted)] == [
         *([(1, 0)] * 2),
