@@ -72,7 +72,8 @@ def test_one_subscription_asks_for_all_channels_and_each_is_accepted_for_itself(
     assert talk.subscribed("trade", 2).accepted == streams("trade")
     assert talk.hear({"type": "quake"}) is NOTHING
     assert talk.session.received(b"junk", NOW) is NOTHING
-    for odd in ([], {}, None, 7):
+    odds: tuple[object, ...] = ([], {}, None, 7)
+    for odd in odds:
         assert talk.hear({"type": odd}) is NOTHING
         assert talk.hear({"type": "subscribed", "msg": {"channel": odd, "sid": 9}}) is NOTHING
     assert Talk(kinds=("trade",)).sent[0]["params"]["channels"] == ["trade"]
