@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -68,3 +69,10 @@ def test_what_cannot_be_seen_is_said(
     assert "another content" in altered
     assert len(said) == len(clauses)
     assert all(clause in text for clause, text in zip(clauses, said, strict=True))
+
+
+def test_where_a_connection_is_counted_only_what_has_no_number_is_not_seen() -> None:
+    plain = Channel("trade", "native", "time")
+    assert "while a connection was heard" in plain.unseeable
+    assert "did not number" in replace(plain, counted=True).unseeable
+    assert "while a connection was heard" not in replace(plain, counted=True).unseeable

@@ -40,13 +40,20 @@ FEWEST = 512
 """Fewer frames than this are read sooner one by one than as columns."""
 MICROSECOND, MILLISECOND, SECOND = 1000, 1_000_000, 1_000_000_000
 
-TRADES = Channel("trade", identity="native", unit="time", time_unit_ns=MILLISECOND, history=True)
+TRADES = Channel(
+    "trade", identity="native", unit="time", time_unit_ns=MILLISECOND, history=True, counted=True
+)
 """Ids are not counted: what is owed is to be heard, or to be asked for."""
 TICKERS = Channel("ticker", identity="content", unit="time", time_unit_ns=MILLISECOND)
-BOOK_SNAPSHOTS = Channel("book_snapshot", identity="content", unit="time")
+BOOK_SNAPSHOTS = Channel("book_snapshot", identity="content", unit="time", counted=True)
 """It has no time of the venue's: that is the one of receipt, in nanoseconds."""
 BOOK_DELTAS = Channel(
-    "book_delta", identity="session", unit="time", time_unit_ns=MICROSECOND, relative=True
+    "book_delta",
+    identity="session",
+    unit="time",
+    time_unit_ns=MICROSECOND,
+    relative=True,
+    counted=True,
 )
 """Two that say the same are two: each is known by its number, which is its connection's."""
 BARS = Channel("bar", identity="content", unit="none", time_unit_ns=SECOND, history=True)
