@@ -42,7 +42,7 @@ def reason_of(error: Exception) -> Reason:
 
 
 def reason_by_type(payload: bytes, error: Exception, known: Collection[object]) -> Reason:
-    """Sort a decoder's complaint where a message says what it is: ``known`` are the types."""
+    """Return the reason where a message says what it is: ``known`` are the types."""
     try:
         message = msgspec.json.decode(payload)
     except UNDECODABLE:

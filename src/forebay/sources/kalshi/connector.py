@@ -124,7 +124,7 @@ class KalshiSession(PlainSession):
     # --------------------------------------------------------------- what is asked for
 
     def opened(self, now_ns: int) -> Sequence[bytes]:
-        """Subscribe to everything at once."""
+        """Return what subscribes to everything at once."""
         del now_ns
         if self._symbols == (EVERY_SYMBOL,):
             return [self._subscribe(tuple(LIFECYCLES), self._symbols)]
@@ -148,7 +148,7 @@ class KalshiSession(PlainSession):
         return send
 
     def tick(self, now_ns: int) -> Sequence[bytes]:
-        """Ask once more for books that are due; commands that nobody answers are forgotten."""
+        """Return what asks again for books that are due; unanswered commands are forgotten."""
         due = self._books.due(now_ns)
         for old in [at for at, sent in self._sent.items() if due and sent.again][:-UNANSWERED]:
             del self._sent[old]
@@ -195,7 +195,7 @@ class KalshiSession(PlainSession):
     # -------------------------------------------------------------------- what is said
 
     def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
-        """Tell what is given and what is not, and whether messages get older and older."""
+        """Return what is given and what is not, and whether messages get older and older."""
         usual = False
         if payload.startswith(BOOKS):
             broken = self._books.heard(payload, now_ns)

@@ -174,7 +174,7 @@ class Sides(msgspec.Struct):
         return [(dollars(None, cents) or "", str(size)) for cents, size in whole]
 
     def misnamed(self, payload: bytes) -> bool:
-        """Tell whether ``payload`` has lists of something, but none of a book."""
+        """Return whether ``payload`` has lists of something, but none of a book."""
         return b"[" in payload and all(side is None for side in self._known())
 
     def _known(self) -> Iterator[object]:
