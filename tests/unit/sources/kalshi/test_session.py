@@ -15,7 +15,7 @@ from forebay.app.wiring import venues
 from forebay.app.wiring.config import VenueConfig
 from forebay.errors import ConfigError
 from forebay.sources.kalshi import VENUE
-from forebay.sources.kalshi.ages import BEHIND_NS, BOUND_NS
+from forebay.sources.kalshi.ages import BEHIND_NS, BOUND_NS, EVERY_NS, FEWEST, Ages
 from forebay.sources.kalshi.connector import SOCKET_PATH, KalshiSession
 from forebay.sources.kalshi.recordings import Restarts
 from forebay.sources.venue import NOTHING, ConnectionPurpose
@@ -178,6 +178,15 @@ def test_clocks_that_differ_and_a_message_that_is_old_by_itself_end_nothing() ->
         message = trade(tenth, ts_ms=T0 + tenth * 100 - late_ms)
         assert not session.received(message, NOW + tenth * SECOND // 10).ended
     assert session.received(snapshot(), NOW + 3600 * SECOND) is NOTHING
+
+
+def test_a_few_old_messages_end_nothing_however_far_apart_and_not_each_is_looked_at() -> None:
+    ages = Ages()
+    assert not ages.look(NOW, NOW)
+    assert ages.due_ns == NOW + EVERY_NS
+    for minute in range(1, FEWEST):
+        assert not ages.look(NOW, NOW + minute * 60 * SECOND)
+    assert ages.look(NOW, NOW + FEWEST * 60 * SECOND) == FEWEST * 60 * SECOND
 
 
 # -------------------------------------------------------------------------- recordings
