@@ -31,13 +31,12 @@ if TYPE_CHECKING:
     from forebay.telemetry import TelemetryEvent
 
 MINUTE = 60_000_000_000
-POLL = Poll(lambda symbol, now_ns: f"/bars/{symbol}?at={now_ns}", every_s=60.0, after_s=2.0)
+POLL = Poll(lambda asked: f"/bars/{asked.symbols[0]}?at={asked.now_ns}", every_s=60.0, after_s=2.0)
 VENUE = replace(UNPACED, name="polled", polls={"bar": POLL})
 SEVERAL = Poll(
-    None,
+    lambda asked: f"/bars/{','.join(asked.symbols)}?since={asked.since_ns}",
     60.0,
     2.0,
-    asks=lambda asked: f"/bars/{','.join(asked.symbols)}?since={asked.since_ns}",
     at_once=3,
     following=lambda target, body: target + "&more" if body == b"more" else "",
 )

@@ -292,9 +292,9 @@ def test_days_of_an_hour_more_or_less_are_among_those_that_are_asked_for() -> No
 def test_polls_ask_for_what_is_new_and_for_many_at_once() -> None:
     polls = VENUE.polls
     asked = PollRound(("KA", "KB"), NOW_S * SECOND, (NOW_S + 15) * SECOND)
-    assert polls["book_snapshot"].path(asked) == "/markets/orderbooks?tickers=KA&tickers=KB"
-    assert "market_tickers=KA,KB&" in polls["bar"].path(asked)
-    target = polls["trade"].path(asked._replace(symbols=("KA",)))
+    assert polls["book_snapshot"].request(asked) == "/markets/orderbooks?tickers=KA&tickers=KB"
+    assert "market_tickers=KA,KB&" in polls["bar"].request(asked)
+    target = polls["trade"].request(asked._replace(symbols=("KA",)))
     assert f"ticker=KA&min_ts={NOW_S - 30}&" in target
     following = polls["trade"].following(target, as_json({"trades": [], "cursor": "x"}))
     assert following == f"{target}&cursor=x"
