@@ -65,7 +65,8 @@ def _whole(secrets: dict[str, str], folder: Path, told: str) -> Iterator[tuple[s
             yield name.removesuffix(_IN_A_FILE), (folder / value).read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is no text"
-            message = f"{told} names {value} as {name}, which cannot be read: {why}."
+            # What it names is not shown: somebody may have put the secret itself there.
+            message = f"{told} names a file as {name} that cannot be read: {why}."
             raise ConfigError(message, hint="Make it, readable by this user alone.") from None
 
 

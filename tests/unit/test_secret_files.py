@@ -47,3 +47,19 @@ def test_secrets_that_everybody_may_read_are_named(tmp_path: Path) -> None:
     file.chmod(0o604)
     assert open_to_all(str(file)) == [str(file), str(key)]
     assert open_to_all("") == []
+
+
+def test_a_secret_may_be_in_a_file_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "secret.toml"
+    file.write_text('key_id = "k"\nkey_file = "key.pem"\n')
+    (tmp_path / "key.pem").write_text("PEM")
+    assert read_secrets(str(file), "v") == {"key_id": "k", "key": "PEM"}
+
+
+@pytest.mark.parametrize("text", ["top secret", "top secret\n" * 1000])
+def test_a_secret_in_the_place_of_its_file_is_not_shown(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "secret.toml"
+    file.write_text(f'key_file = """{text}"""\n')
+    with pytest.raises(ConfigError, match="names a file as key_file that cannot be read") as caught:
+        read_secrets(str(file), "v")
+    assert "top secret" not in str(caught.value)

@@ -80,7 +80,8 @@ async def _instruments(
     askable = {} if listing is None else listing.statuses
     if status and status not in askable:
         found = _of_status(found, status, askable)
-    return [each for each in found if matcher(match)(each.symbol)] if match else found
+    matches = matcher(match or "*")
+    return [each for each in found if matches(each.symbol)]
 
 
 def _of_status(

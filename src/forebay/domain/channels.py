@@ -42,12 +42,12 @@ class Channel:
     believed_after_s: tuple[int, ...] = (60, 600, 3600, 21_600)
     """That history lacks something is believed when it said so once more than there are waits:
     with at least the first one between the first two times, and so on."""
-    numbered: bool = False
-    """Whether a connection numbers its messages over all its symbols, so that one which it left
-    out is seen (:class:`~forebay.domain.parsed.CountedMessages`), though no stream counts."""
     relative: bool = False
     """Of changes of a book: whether a size is what is added to a level or taken from it, and not
     what the level has from then on. Only those of one connection add up."""
+    counted: bool = False
+    """Whether its messages over a connection have numbers, over all symbols together: see
+    :class:`~forebay.domain.parsed.CountedMessages`."""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS_OF[self.identity]:
@@ -60,7 +60,7 @@ class Channel:
     @property
     def unseeable(self) -> str:
         """What can never be seen of this channel without a second source, as clauses."""
-        left_out = _UNNUMBERED if self.numbered else _LEFT_OUT[self.unit]
+        left_out = _NOT_NUMBERED if self.counted else _LEFT_OUT[self.unit]
         clauses = (left_out, _TOLD_TWICE[self.identity], _ALTERED)
         return "; ".join(filter(None, clauses))
 
@@ -90,7 +90,7 @@ _LEFT_OUT: dict[Unit, str] = {
     "time": "an event that was left out while a connection was heard",
     "none": "an event that never came",
 }
-_UNNUMBERED = "an event that the venue did not number and left out"
+_NOT_NUMBERED = "an event that the venue did not number and left out"
 _TOLD_TWICE: dict[IdentityClass, str] = {
     "native": "",
     "session": "",

@@ -23,7 +23,7 @@ _ENDED = b'"streams_ended"'
 
 
 def batches_of(blocks: Iterable[Block]) -> list[FrameBatch]:
-    """Join blocks of the same context and kind; control records come after what they follow.
+    """Return blocks of one context and kind joined; control records come after what they follow.
 
     Nothing that came after streams of a connection ended is told before that: it may carry them
     anew, in a context that it had before.
@@ -59,7 +59,7 @@ def _joined(blocks: Iterable[Block]) -> list[FrameBatch]:
 
 
 def _context(raw: bytes, kind: int) -> Context:
-    """Whence frames are; one that cannot be read must not stop what comes behind it."""
+    """Return whence frames are; one that cannot be read must not stop what comes behind it."""
     if kind == FrameKind.LOSS:
         return _NOWHERE
     try:

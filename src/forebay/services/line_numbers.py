@@ -115,8 +115,8 @@ def _found(
     If none of these has, it came earlier, and what is before the hole late: by the batch of that.
     Of a line of which nobody said what it carries, it may be all that the connection does.
     """
-    before = touched.before
-    over = tuple(hole for hole in before if hole not in now)
+    before, after = {*touched.before}, {*now}  # there may be thousands
+    over = tuple(hole for hole in touched.before if hole not in after)
     new: dict[int, list[MissedNumbers]] = {}
     for hole in now:
         if hole not in before:

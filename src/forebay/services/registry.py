@@ -155,7 +155,7 @@ class Registry:
     # ------------------------------------------------------------------ what is told
 
     def tell(self, markets: Iterable[ListedMarket], now_ns: int) -> RegistryNews:
-        """Take what the venue says of some markets; those that nobody asked for are passed over."""
+        """Return what follows from what the venue says; who nobody asked for is passed over."""
         news = RegistryNews()
         for market in markets:
             asked_ns = self._asked_ns(market.symbol)
@@ -176,7 +176,7 @@ class Registry:
         return news
 
     def untold(self, names: Iterable[str], now_ns: int) -> RegistryNews:
-        """Take that the venue was asked for ``names`` and told nothing of them."""
+        """Return what follows if the venue was asked for ``names`` and told nothing of them."""
         news = RegistryNews()
         for name in names:
             known = self.known.get(name)

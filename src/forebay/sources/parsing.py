@@ -10,7 +10,7 @@ import msgspec
 from forebay.domain.parsed import DeadLetter, Moments, RawEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from forebay.domain.channels import Channel
     from forebay.domain.frames import FrameBatch
@@ -39,6 +39,20 @@ def reason_of(error: Exception) -> Reason:
     if not isinstance(error, msgspec.ValidationError):
         return "not_json"
     return "missing_field" if "missing required field" in str(error) else "wrong_type"
+
+
+def reason_by_type(payload: bytes, error: Exception, known: Collection[object]) -> Reason:
+    """Return the reason where a message says what it is: ``known`` are the types."""
+    try:
+        message = msgspec.json.decode(payload)
+    except UNDECODABLE:
+        return "not_json"
+    if not isinstance(message, dict):
+        return "wrong_type"
+    kind = message.get("type")
+    if "type" in message and not (isinstance(kind, str) and kind in known):
+        return "unknown_type"
+    return reason_of(error)
 
 
 class PageReader:

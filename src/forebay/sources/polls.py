@@ -142,7 +142,7 @@ class Poller:
         """Ask for one page after the other."""
         every_ns = round(self._poll.every_s * _NS)
         since_ns = min(self._since.get(each, now_ns - every_ns) for each in symbols)
-        target, asked = self._poll.path(PollRound(symbols, since_ns, now_ns)), set[str]()
+        target, asked = self._poll.request(PollRound(symbols, since_ns, now_ns)), set[str]()
         while target:
             if target in asked or len(asked) >= MOST_PAGES:
                 message = f"The pages of {self._channel} of {symbols[0]} come to no end."

@@ -280,17 +280,15 @@ class PollRound(NamedTuple):
 class Poll:
     """A channel that is asked for by REST, again and again."""
 
-    request: Callable[[str, int], str] | None
-    """From symbol and wall clock to path and query; it asks for more than one period, so that a
-    poll that failed costs nothing. None where :attr:`asks` does."""
+    request: Callable[[PollRound], str]
+    """Returns path and query of the first page; it asks for more than one period, or for what is
+    new since the last answer, so that a poll that failed costs nothing."""
     every_s: float
     """A round begins :attr:`after_s` behind each whole multiple of it since the Unix epoch."""
     after_s: float = 0.0
     cost: int = 1
-    asks: Callable[[PollRound], str] | None = None
-    """Returns path and query for several symbols, or for what is new since the last answer."""
     at_once: int = 1
-    """How many symbols :attr:`asks` can ask for together."""
+    """How many symbols :attr:`request` can ask for together."""
     following: Callable[[str, bytes], str] = lambda _target, _body: ""
     """From path and query and their answer to those of its next page; empty after the last. Raises
     ``ValueError`` if it is no page."""
@@ -298,15 +296,6 @@ class Poll:
     """Whether a connection brings the kind too: it is polled only where that is asked for."""
     instead_of: tuple[str, ...] = ()
     """Kinds that cannot be had beside it, such as changes of what a connection began with."""
-
-    def path(self, asked: PollRound) -> str:
-        """Return path and query of the first page."""
-        if self.asks is not None:
-            return self.asks(asked)
-        if self.request is None:
-            message = "a poll has neither request nor asks"
-            raise TypeError(message)
-        return self.request(asked.symbols[0], asked.now_ns)
 
 
 # --------------------------------------------------------------------- the venue

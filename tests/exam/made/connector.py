@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from forebay.ports import HistoryRequest
-    from forebay.sources.venue import ConnectionPurpose
+    from forebay.sources.venue import ConnectionPurpose, PollRound
 
 ROWS = 10
 """Most rows of a page."""
@@ -101,8 +101,8 @@ def token(body: bytes) -> str:
     return rest.decode()
 
 
-def poll_path(symbol: str, now_ns: int) -> str:
-    return f"/{POLLED}?symbol={symbol}&at={now_ns}"
+def poll_path(asked: PollRound) -> str:
+    return f"/{POLLED}?symbol={asked.symbols[0]}&at={asked.now_ns}"
 
 
 def banned_for(status: int, headers: Mapping[str, str], body: bytes, now_ns: int) -> float | None:

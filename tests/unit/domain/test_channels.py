@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -70,7 +71,8 @@ def test_what_cannot_be_seen_is_said(
     assert all(clause in text for clause, text in zip(clauses, said, strict=True))
 
 
-def test_what_is_numbered_over_all_symbols_cannot_be_left_out_unseen() -> None:
-    said = Channel("trade", "native", "time", numbered=True).unseeable
-    assert said.startswith("an event that the venue did not number")
-    assert "while a connection was heard" not in said
+def test_where_a_connection_is_counted_only_what_has_no_number_is_not_seen() -> None:
+    plain = Channel("trade", "native", "time")
+    assert "while a connection was heard" in plain.unseeable
+    assert "did not number" in replace(plain, counted=True).unseeable
+    assert "while a connection was heard" not in replace(plain, counted=True).unseeable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 from contextlib import asynccontextmanager
@@ -13,7 +14,12 @@ from forebay.clock import ManualClock
 from forebay.domain.frames import Context, FrameKind, StreamsOwed
 from forebay.domain.listing import Directory, ListedMarket, ListPage, ListQuery
 from forebay.errors import Permanent, Unreachable
-from forebay.services.directory import PARTS_PER_LOOK, MarketDirectory
+from forebay.services.directory import (
+    PAGES_PER_FLUSH,
+    PARTS_PER_LOOK,
+    QUIET_S,
+    MarketDirectory,
+)
 from forebay.services.registry import Registry
 from forebay.telemetry import (
     MarketGone,
@@ -56,7 +62,7 @@ def market(row: dict[str, Any]) -> ListedMarket:
         state=row["state"],
         open_ns=row.get("open_ns"),
         ends_ns=tuple(row.get("ends_ns", ())),
-        belongs=("/about",),
+        belongs=tuple(row.get("belongs", ("/about",))),
         unknown=tuple((column, value) for column, value in row.get("unknown", ())),
         impossible=row.get("impossible", ""),
     )
@@ -118,6 +124,8 @@ class Rig:
         self.venue, self.clock, self.sink = venue, ManualClock(), RecordingSink()
         self.heard: list[TelemetryEvent] = []
         self.kept: list[RegistryMemory] = []
+        self.captured_first: list[bool] = []
+        """Whether all was captured when each of them was kept."""
         self.records = 0
         self.directory = MarketDirectory(
             DIRECTORY,
@@ -129,8 +137,13 @@ class Rig:
             clock=self.clock,
             rng=random.Random(7),
             observer=self.heard.append,
-            remember=self.kept.append,
+            remember=self._keep,
         )
+
+    def _keep(self, memory: RegistryMemory) -> None:
+        frames = sum(len(epoch.frames) for epoch in self.sink.epochs)
+        self.captured_first.append(self.sink.flushes[-1:] == [frames])
+        self.kept.append(memory)
 
     def _record(self) -> None:
         self.records += 1
@@ -185,6 +198,7 @@ async def test_a_market_that_opens_is_captured_within_one_refresh_and_ends_when_
         assert rig.owed()[2:] == [StreamsOwed(streams, opened, closed)]
         await rig.look()
         assert venue.captured == ["M1"]
+    assert all(rig.captured_first), "what is remembered as done is not lost"
     assert rig.records == 3, "each change of what is asked for is on record"
     assert [(event.added, event.removed) for event in rig.told(MarketsWanted)] == [
         *([(1, 0)] * 2),
@@ -245,6 +259,7 @@ async def test_pages_are_read_to_their_end_and_those_that_lead_back_are_left() -
         assert len(pages) == 3, "a cursor that repeats is not followed"
         assert "names a page twice" in rig.told(RegistryFailed)[0].reason
         assert len(venue.captured) == 10
+        assert rig.directory.looks == 1, "a list without its end is no look"
         assert "/markets?names=M9" in venue.asked, "what the list did not tell is asked by name"
 
 
@@ -279,9 +294,35 @@ async def test_one_market_that_cannot_be_stops_nothing() -> None:
 
 async def test_what_markets_are_parts_of_is_asked_once_and_a_few_at_a_time() -> None:
     rig = Rig(venue := FakeVenue())
-    venue.lists("M1")
-    venue.lists("M2")
+    for number in range(PARTS_PER_LOOK + 2):
+        venue.lists(f"M{number}", belongs=["/about", f"/about/{number}"])
+    venue.lists("OTHER", belongs=["/other"])
     async with rig.running():
-        await rig.look()
-        assert venue.asked.count("/about") == 1
-    assert PARTS_PER_LOOK < 50
+        for asked in (PARTS_PER_LOOK, PARTS_PER_LOOK + 3, PARTS_PER_LOOK + 3):
+            parts = [path for path in venue.asked if "/markets" not in path]
+            assert len(parts) == len({*parts}) == asked
+            assert "/other" not in parts, "nobody asked for that market"
+            await rig.look()
+
+
+async def test_pages_are_captured_before_many_more_are_asked_for() -> None:
+    rig = Rig(venue := FakeVenue())
+    venue.rows = 1
+    for number in range(20):
+        venue.lists(f"M{number}")
+    async with rig.running():
+        flushes = rig.sink.flushes
+        between = [after - before for before, after in itertools.pairwise([0, *flushes])]
+        assert max(between) <= 2 * PAGES_PER_FLUSH + 1, "each page with a record of its market"
+
+
+async def test_what_is_told_of_again_and_again_is_asked_for_a_second_apart() -> None:
+    rig = Rig(venue := FakeVenue())
+    async with rig.running():
+        for _ in range(3):
+            rig.directory.listed(frozenset({"M1"}))
+            await rig.kept_times(2)
+        assert venue.asked.count("/markets?names=M1") == 1
+        rig.clock.advance(QUIET_S)
+        await rig.kept_times(3)
+        assert venue.asked.count("/markets?names=M1") == 2

@@ -84,6 +84,8 @@ def test_what_opened_while_it_was_asked_for_is_owed_from_its_opening() -> None:
     assert opened.owing == [MarketOwing("KXGOLD15M-A", NOW + MINUTE)]
     met = made.tell([market("KXGOLD15M-B", "open", NOW + MINUTE)], NOW + 2 * MINUTE)
     assert met.owing == [MarketOwing("KXGOLD15M-B", NOW + MINUTE)], "nobody told of it before"
+    ahead = made.tell([market("KXGOLD15M-C", "open", NOW + 3 * MINUTE)], NOW + 2 * MINUTE)
+    assert ahead.owing == [MarketOwing("KXGOLD15M-C", NOW + 2 * MINUTE)], "by its schedule later"
 
 
 def test_what_was_open_before_is_owed_from_its_acceptance() -> None:
@@ -157,6 +159,7 @@ def test_a_market_that_is_told_no_more_is_gone() -> None:
     assert made.wanted(now) == ("KXGOLD15M-B",)
     made.tell([market("KXGOLD15M-A", "open", NOW - MINUTE)], now + 1)
     assert "KXGOLD15M-A" in made.wanted(now + 1), "it was a mistake of the venue's"
+    assert not made.untold(["KXGOLD15M-A"], now + 2).gone, "looks in a row count"
 
 
 # --------------------------------------------------------------------- what is asked
@@ -215,11 +218,22 @@ def test_what_ended_long_ago_is_forgotten() -> None:
     assert made.counts() == {"coming": 0, "open": 1, "ended": len(made.known) - 1}
 
 
+def test_a_symbol_that_is_written_out_is_not_begun_again_long_after_its_end() -> None:
+    made, later = registry("M"), NOW + TIMES.keep_ns + 2 * MINUTE
+    made.tell([market("M", "open", NOW - MINUTE)], NOW)
+    made.tell([market("M", "ended", NOW - MINUTE, NOW)], NOW + 1)
+    for now in (NOW + MINUTE, later):
+        made.pass_time(now)
+        assert made.wanted(now) == ()
+
+
 def test_more_markets_than_there_is_room_for_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("forebay.services.registry.MOST_KNOWN", 3)
     made = registry("M*")
     made.tell([market(f"M{n}") for n in range(5)], NOW)
     assert (len(made.known), made.left_out) == (3, 2)
+    list(made.queries(NOW + 1))
+    assert made.left_out == 0, "each look counts anew"
     assert MOST_KNOWN > 10_000
 
 

@@ -99,9 +99,9 @@ async def run(config: Config, observer: Observer) -> dict[str, Any]:
 async def _feeds(
     stack: contextlib.AsyncExitStack, config: Config, wiring: Wiring, guarding: ProcessBreakers
 ) -> tuple[list[SourceFeed], Wiring]:
-    """Open a feed for each venue, and for what one tells of all its markets.
+    """Return open feeds of each venue, and of what one tells of all its markets.
 
-    They end with ``stack``; the wiring that is returned has the breakers of their REST.
+    They end with ``stack``; the wiring beside them has the breakers of their REST.
     """
     guarded = [_guarded(venue, wiring, guarding) for venue in config.venues]
     sources = [await stack.enter_async_context(source) for source, _ in guarded]
@@ -121,7 +121,7 @@ async def _feeds(
 def _guarded(
     venue: VenueConfig, wiring: Wiring, guarding: ProcessBreakers
 ) -> tuple[LiveSource, Wiring]:
-    """Wire a venue behind breakers of its own; the REST one is probed when nobody calls."""
+    """Return a venue behind breakers of its own; the REST one is probed when nobody calls."""
 
     async def probe() -> None:
         await source.probe()
@@ -300,7 +300,7 @@ async def _handing_over(
 
 
 def _not_subscribed(running: Capture) -> str:
-    """Why nothing can come now; nothing if it can, or if no market is open to come from."""
+    """Return why nothing can come now; nothing if it can, or if no market is open."""
     if running.sink.counters.subscribed:
         return ""
     if any(not each.looks for each in running.directories):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from forebay.ports import HistoryRequest
-    from forebay.sources.venue import ConnectionPurpose, Stream
+    from forebay.sources.venue import ConnectionPurpose, PollRound, Stream
 
 TRADE_ROWS = 1000
 """Most rows of a page of trades ("Pagination")."""
@@ -178,10 +178,10 @@ def bar_times(request: HistoryRequest, body: bytes) -> list[tuple[int, int]]:
     return [(begin * 10**9, (begin + period_s) * 10**9) for begin in opened]
 
 
-def latest_candles_path(symbol: str, now_ns: int) -> str:
+def latest_candles_path(asked: PollRound) -> str:
     """Return path and query for the last candles that are closed, by the wall clock."""
-    opened_s = now_ns // 1_000_000_000 // MINUTE_S * MINUTE_S
-    return candles_path(symbol, opened_s - CANDLES_AGAIN * MINUTE_S, opened_s - MINUTE_S)
+    opened_s = asked.now_ns // 1_000_000_000 // MINUTE_S * MINUTE_S
+    return candles_path(asked.symbols[0], opened_s - CANDLES_AGAIN * MINUTE_S, opened_s - MINUTE_S)
 
 
 def probe_path(symbol: str) -> str:

@@ -34,7 +34,7 @@ from forebay.sources.coinbase.protocol import (
     taken,
 )
 from forebay.sources.levels import by_side
-from forebay.sources.parsing import UNDECODABLE, reason_of
+from forebay.sources.parsing import UNDECODABLE, reason_by_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from forebay.domain.channels import Channel
     from forebay.domain.frames import FrameBatch
-    from forebay.domain.parsed import Cells, Reason
+    from forebay.domain.parsed import Cells
     from forebay.domain.templates import MatchedRows
 
     Told = list[tuple[int, Any]]
@@ -268,22 +268,8 @@ def _decoded(
         try:
             decoded.append((index, _decode(payload)))
         except UNDECODABLE as error:
-            dead.append(DeadLetter(index, 0, _why_undecodable(payload, error), str(error)))
+            dead.append(DeadLetter(index, 0, reason_by_type(payload, error, _KNOWN), str(error)))
     return decoded
-
-
-def _why_undecodable(payload: bytes, error: Exception) -> Reason:
-    """Sort a decoder's complaint into a reason."""
-    try:
-        message = msgspec.json.decode(payload)
-    except UNDECODABLE:
-        return "not_json"
-    if not isinstance(message, dict):
-        return "wrong_type"
-    kind = message.get("type")
-    if "type" in message and not (isinstance(kind, str) and kind in _KNOWN):
-        return "unknown_type"
-    return reason_of(error)
 
 
 def _wanted(batch: FrameBatch, products: set[str]) -> set[str]:

@@ -64,18 +64,15 @@ VENUE = Venue(
         ),
     },
     polls={
-        TRADES.kind: Poll(
-            None, 15.0, asks=latest_trades_path, following=following_trades, optional=True
-        ),
+        TRADES.kind: Poll(latest_trades_path, 15.0, following=following_trades, optional=True),
         BOOK_SNAPSHOTS.kind: Poll(
-            None,
+            books_path,
             15.0,
-            asks=books_path,
             at_once=MOST_MARKETS,
             optional=True,
             instead_of=(BOOK_DELTAS.kind,),
         ),
-        BARS.kind: Poll(None, 60.0, 4.0, asks=latest_candles_path, at_once=MOST_MARKETS),
+        BARS.kind: Poll(latest_candles_path, 60.0, 4.0, at_once=MOST_MARKETS),
     },
     listing=Listing(markets_path, parse_markets, next_markets, STATUSES, series_of),
     directory=DIRECTORY,

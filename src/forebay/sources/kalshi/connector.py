@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from forebay.domain.frames import EVERY_SYMBOL
 from forebay.drivers import Driven
 from forebay.errors import ConfigError
 from forebay.sources.kalshi.ages import Ages
 from forebay.sources.kalshi.awaited import BOOKS, AwaitedBooks
-from forebay.sources.kalshi.protocol import BOOK_KINDS, MILLISECOND, SECOND
+from forebay.sources.kalshi.protocol import BOOK_KINDS, KEY_ID, MILLISECOND, PRIVATE_KEY, SECOND
 from forebay.sources.parsing import UNDECODABLE
 from forebay.sources.venue import NOTHING, MessageVerdict, PlainSession
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 SOCKET_PATH = "/trade-api/ws/v2"
 """What the upgrade is signed for."""
-KEY_ID, PRIVATE_KEY = "key_id", "private_key"
-"""What the secrets are called in a file of credentials."""
 OF_BOOKS = "orderbook_delta"
 CHANNELS: Mapping[str, tuple[str, ...]] = {
     OF_BOOKS: BOOK_KINDS,
@@ -42,8 +41,6 @@ LIFECYCLES: Mapping[str, tuple[str, ...]] = {
 }
 """Channels of all markets together. The second one tells of multivariate ones alone, and its
 refusal refuses nothing."""
-EVERY = "*"
-"""The symbol that stands for all markets together."""
 _KINDS = {**CHANNELS, **LIFECYCLES}
 OF_MARKETS = frozenset({14, 16, 26})
 """Errors that are about markets: one is wanted, unknown, or they are too many."""
@@ -56,7 +53,6 @@ UNANSWERED = 100
 """So many commands for books are remembered that were not answered."""
 _HINT = "List what there is with `forebay symbols --venue kalshi --status open`."
 _DATA = re.compile(rb'\{"type":"(?:trade|ticker)"')
-_OF_LIFE = ("market_lifecycle_v2", "multivariate_market_lifecycle")
 _SENT_MS = re.compile(rb'"ts_ms":([0-9]{13})[,}]')
 _TAIL = 96
 """Bytes at the end of a message in which its time is."""
@@ -128,9 +124,9 @@ class KalshiSession(PlainSession):
     # --------------------------------------------------------------- what is asked for
 
     def opened(self, now_ns: int) -> Sequence[bytes]:
-        """Subscribe to everything at once."""
+        """Return what subscribes to everything at once."""
         del now_ns
-        if self._symbols == (EVERY,):
+        if self._symbols == (EVERY_SYMBOL,):
             return [self._subscribe(tuple(LIFECYCLES), self._symbols)]
         channels = tuple(name for name, kinds in CHANNELS.items() if self._wants(kinds))
         return [self._subscribe(channels, self._symbols)] if channels and self._symbols else []
@@ -158,7 +154,7 @@ class KalshiSession(PlainSession):
         return send
 
     def tick(self, now_ns: int) -> Sequence[bytes]:
-        """Ask once more for books that are due; commands that nobody answers are forgotten."""
+        """Return what asks again for books that are due; unanswered commands are forgotten."""
         due = self._books.due(now_ns)
         for old in [at for at, sent in self._sent.items() if due and sent.again][:-UNANSWERED]:
             del self._sent[old]
@@ -176,7 +172,7 @@ class KalshiSession(PlainSession):
 
     def _subscribe(self, channels: tuple[str, ...], symbols: tuple[str, ...]) -> bytes:
         params: dict[str, Any] = {"channels": list(channels)}
-        if symbols != (EVERY,):
+        if symbols != (EVERY_SYMBOL,):
             params |= {"market_tickers": list(symbols), "use_yes_price": False}
         if OF_BOOKS in channels:
             params["send_initial_snapshot"] = True
@@ -205,7 +201,7 @@ class KalshiSession(PlainSession):
     # -------------------------------------------------------------------- what is said
 
     def received(self, payload: bytes, now_ns: int) -> MessageVerdict:
-        """Tell what is given and what is not, and whether messages get older and older."""
+        """Return what is given and what is not, and whether messages get older and older."""
         usual = False
         if payload.startswith(BOOKS):
             broken = self._books.heard(payload, now_ns)
@@ -231,7 +227,7 @@ class KalshiSession(PlainSession):
         else:
             self._books.counted(sid, seq, now_ns)
         sent = self._sent.get(_whole(message.get("id")))
-        kind = message.get("type")
+        kind = str(message.get("type"))
         if kind == "subscribed":
             return self._subscribed(sent, said, now_ns)
         if kind == "error":
@@ -241,7 +237,7 @@ class KalshiSession(PlainSession):
             if sent.sid is not None and sent.streams:
                 self._books.expect(sent.sid, sent.symbols, now_ns)
             return MessageVerdict(accepted=sent.streams, released=self._left(sent))
-        if kind in _OF_LIFE and isinstance(ticker := said.get("market_ticker"), str):
+        if kind in LIFECYCLES and isinstance(ticker := said.get("market_ticker"), str):
             return MessageVerdict(listed=frozenset({ticker}))
         if kind == "unsubscribed":
             why = "a subscription was taken back"
@@ -269,14 +265,14 @@ class KalshiSession(PlainSession):
         self, sent: SentCommand | None, said: Mapping[str, Any], now_ns: int
     ) -> MessageVerdict:
         """One reply a channel, each with the id of the command."""
-        channel, sid = said.get("channel"), _whole(said.get("sid"))
+        channel, sid = str(said.get("channel")), _whole(said.get("sid"))
         if channel not in _KINDS or sid < 0:
             return NOTHING
-        self._sids[sid] = str(channel)
+        self._sids[sid] = channel
         symbols = self._symbols if sent is None else sent.symbols
         if channel == OF_BOOKS:
             self._books.subscribed(sid, symbols, now_ns)
-        return MessageVerdict(accepted=self._streams((str(channel),), symbols))
+        return MessageVerdict(accepted=self._streams((channel,), symbols))
 
     def _error(
         self, message: Mapping[str, Any], said: Mapping[str, Any], sent: SentCommand | None

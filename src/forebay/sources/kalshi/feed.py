@@ -7,7 +7,6 @@ left to the careful way, frame by frame, which alone gives verdicts.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from operator import or_
@@ -24,13 +23,13 @@ from forebay.sources.kalshi.protocol import (
     BOOK_DELTAS,
     KINDS_OF_CHANNEL,
     KINDS_OF_TYPE,
-    TICKER,
     TRADES,
     UNBUILT,
     taken,
+    wanted,
 )
 from forebay.sources.kalshi.statements import Statement, changes, event_changes
-from forebay.sources.parsing import UNDECODABLE, reason_of
+from forebay.sources.parsing import UNDECODABLE, reason_by_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,13 +37,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from forebay.domain.frames import FrameBatch
-    from forebay.domain.parsed import Reason
 
     Integers = npt.NDArray[np.int64]
     _Reader = Callable[[Sequence[bytes]], Iterator[quick.QuickPart]]
     Mask = npt.NDArray[np.bool_]
-
-_SYMBOL = re.compile(TICKER)
 
 
 class _Frame(msgspec.Struct, kw_only=True):
@@ -212,12 +208,12 @@ def _quick_ways(
     batch: FrameBatch,
 ) -> Iterator[Callable[[Sequence[bytes]], Iterator[quick.QuickPart]]]:
     """Return what reads many messages of one type at once, of the types that are wanted."""
-    kinds, wanted = taken(batch), partial(_wanted, batch)
+    kinds, ours = taken(batch), partial(wanted, batch)
     if BOOK_DELTAS.kind in kinds:
-        yield partial(quick.read_deltas, wanted=wanted)
+        yield partial(quick.read_deltas, wanted=ours)
     if TRADES.kind in kinds:
         for template in quick.trade_templates(batch.payloads):
-            yield partial(quick.read_trades, wanted=wanted, template=template)
+            yield partial(quick.read_trades, wanted=ours, template=template)
 
 
 def _remaining(
@@ -276,7 +272,7 @@ def _found(
     """Return the events of messages of one type."""
     if each in _lifecycles:
         return _lifecycles[each]([Statement(frame, 0, told.msg) for frame, told in entries])
-    asked = _asked_for(batch, _shaped(each, entries, dead), dead)
+    asked = messages.asked_for(batch, _shaped(each, entries, dead), dead)
     return _ways[each](asked, dead) if asked else []
 
 
@@ -322,43 +318,10 @@ def _decoded(
         try:
             message = _decode(payload)
         except UNDECODABLE as error:
-            dead.append(DeadLetter(index, 0, _why_undecodable(payload, error), str(error)))
+            dead.append(DeadLetter(index, 0, reason_by_type(payload, error, _KNOWN), str(error)))
             continue
         if isinstance(message, _Snapshot) and message.msg.misnamed(payload):
             dead.append(DeadLetter(index, 0, "missing_field", messages.MISNAMED))
         else:
             decoded.append((index, message))
     return decoded
-
-
-def _why_undecodable(payload: bytes, error: Exception) -> Reason:
-    """Sort a decoder's complaint into a reason."""
-    try:
-        message = msgspec.json.decode(payload)
-    except UNDECODABLE:
-        return "not_json"
-    if not isinstance(message, dict):
-        return "wrong_type"
-    kind = message.get("type")
-    if "type" in message and not (isinstance(kind, str) and kind in _KNOWN):
-        return "unknown_type"
-    return reason_of(error)
-
-
-def _wanted(batch: FrameBatch, markets: set[str]) -> set[str]:
-    if batch.context.symbols:
-        return markets & set(batch.context.symbols)
-    return {market for market in markets if _SYMBOL.fullmatch(market)}
-
-
-def _asked_for(batch: FrameBatch, told: messages.Told, dead: list[DeadLetter]) -> messages.Told:
-    """Return what is said of markets that were asked for; the rest is dead letters."""
-    markets = {symbol for _, _, symbol, _ in told}
-    wanted = _wanted(batch, markets)
-    if wanted == markets:
-        return told
-    for frame, item, symbol, _ in told:
-        if symbol not in wanted:
-            error = f"market {symbol!r:.200} was not asked for"
-            dead.append(DeadLetter(frame, item, "unknown_symbol", error))
-    return [each for each in told if each[2] in wanted]

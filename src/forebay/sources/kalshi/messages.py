@@ -23,6 +23,7 @@ from forebay.sources.kalshi.protocol import (
     SEQ_BITS,
     TICKERS,
     TRADES,
+    wanted,
 )
 from forebay.times import to_text
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from forebay.domain.channels import Channel
+    from forebay.domain.frames import FrameBatch
     from forebay.domain.parsed import Cells
     from forebay.sources.parsing import Placed
 
@@ -172,7 +174,7 @@ class Sides(msgspec.Struct):
         return [(dollars(None, cents) or "", str(size)) for cents, size in whole]
 
     def misnamed(self, payload: bytes) -> bool:
-        """Tell whether ``payload`` has lists of something, but none of a book."""
+        """Return whether ``payload`` has lists of something, but none of a book."""
         return b"[" in payload and all(side is None for side in self._known())
 
     def _known(self) -> Iterator[object]:
@@ -327,6 +329,16 @@ def _delta_columns(rows: Sequence[Any]) -> dict[str, Cells]:
         "ask_prices": [[] if bid else [complement(price)] for bid, (_, price, _) in each],
         "ask_sizes": [[] if bid else [size] for bid, (_, _, size) in each],
     }
+
+
+def asked_for(batch: FrameBatch, told: Told, dead: list[DeadLetter]) -> Told:
+    """Return what is said of markets that were asked for; the rest goes to ``dead``."""
+    ours = wanted(batch, {symbol for _, _, symbol, _ in told})
+    for frame, item, symbol, _ in told:
+        if symbol not in ours:
+            error = f"market {symbol!r:.200} was not asked for"
+            dead.append(DeadLetter(frame, item, "unknown_symbol", error))
+    return [each for each in told if each[2] in ours]
 
 
 def _whole(told: Told, needed: Iterable[str], dead: list[DeadLetter]) -> Told:

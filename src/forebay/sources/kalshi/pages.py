@@ -18,6 +18,7 @@ from forebay.sources.kalshi.messages import (
     MISNAMED,
     PageTrade,
     Sides,
+    asked_for,
     contracts,
     dollars,
     page_trades,
@@ -30,7 +31,6 @@ from forebay.sources.kalshi.protocol import (
     PERIODS_MIN,
     SECOND,
     SESSION_OF,
-    TICKER,
     TRADES,
     taken,
 )
@@ -58,7 +58,6 @@ _OF_MARKETS = ("/markets/trades", "/markets/orderbooks", "/markets/candlesticks"
 """What is not called like a market."""
 _PERIOD = re.compile(r"(?:^|&)period_interval=([0-9]{1,9})(?=&|$)")
 _NAMED = re.compile(r"(?<=/)[A-Z0-9][^/]*")
-_SYMBOL = re.compile(TICKER)
 _LATEST_S = 253_402_300_800
 
 
@@ -315,17 +314,7 @@ class _Reading:
         self.parsed.dead.append(DeadLetter(frame, 0, reason_of(error), str(error)))
 
     def _asked_for(self, told: Told) -> Told:
-        """Return what is said of markets that were asked for; the rest is dead letters."""
-        symbols = {*self.batch.context.symbols}
-        kept: list[tuple[int, int, str, Any]] = []
-        for entry in told:
-            frame, item, symbol, _ = entry
-            if symbol in symbols if symbols else _SYMBOL.fullmatch(symbol):
-                kept.append(entry)
-            else:
-                error = f"market {symbol!r:.200} was not asked for"
-                self.parsed.dead.append(DeadLetter(frame, item, "unknown_symbol", error))
-        return kept
+        return asked_for(self.batch, told, self.parsed.dead)
 
     def _keep(self, events: Sequence[RawEvents]) -> None:
         """Note events; an answer that yields none of anything is control."""

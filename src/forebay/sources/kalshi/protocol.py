@@ -41,24 +41,19 @@ FEWEST = 512
 MICROSECOND, MILLISECOND, SECOND = 1000, 1_000_000, 1_000_000_000
 
 TRADES = Channel(
-    "trade",
-    identity="native",
-    unit="time",
-    time_unit_ns=MILLISECOND,
-    history=True,
-    numbered=True,
+    "trade", identity="native", unit="time", time_unit_ns=MILLISECOND, history=True, counted=True
 )
 """Ids are not counted: what is owed is to be heard, or to be asked for."""
 TICKERS = Channel("ticker", identity="content", unit="time", time_unit_ns=MILLISECOND)
-BOOK_SNAPSHOTS = Channel("book_snapshot", identity="content", unit="time", numbered=True)
+BOOK_SNAPSHOTS = Channel("book_snapshot", identity="content", unit="time", counted=True)
 """It has no time of the venue's: that is the one of receipt, in nanoseconds."""
 BOOK_DELTAS = Channel(
     "book_delta",
     identity="session",
     unit="time",
     time_unit_ns=MICROSECOND,
-    numbered=True,
     relative=True,
+    counted=True,
 )
 """Two that say the same are two: each is known by its number, which is its connection's."""
 BARS = Channel("bar", identity="content", unit="none", time_unit_ns=SECOND, history=True)
@@ -80,6 +75,8 @@ PERIODS_MIN = {"1m": 1, "1h": 60, "1d": 1440}
 """Minutes of a candle by time frame."""
 SESSION_OF = {"1d": "NY00"}
 """What a day is; all else is on one grid from midnight UTC."""
+KEY_ID, PRIVATE_KEY = "key_id", "private_key"
+"""What the secrets are called in a file of credentials."""
 SEQ_BITS = 40
 """Below the number of the subscription in the number of a message: more than a year's messages."""
 BOOK_KINDS = (BOOK_SNAPSHOTS.kind, BOOK_DELTAS.kind)
@@ -115,6 +112,7 @@ UNBUILT = (
 """Types of messages of channels that are not captured."""
 TICKER = r"[A-Z0-9][A-Za-z0-9_.-]{0,99}"
 """What a market's symbol looks like, as a regular expression."""
+_SYMBOL = re.compile(TICKER)
 _TYPE = re.compile(rb'\s*\{\s*"type"\s*:\s*"(\w+)"')
 _OF_MARKET = re.compile(rb'"market_ticker"\s*:\s*"([^"]*)"')
 
@@ -122,6 +120,13 @@ _OF_MARKET = re.compile(rb'"market_ticker"\s*:\s*"([^"]*)"')
 def taken(batch: FrameBatch) -> Collection[str]:
     """Return the kinds of events that were asked for: all, where the context names none."""
     return batch.context.channels or CHANNELS.keys()
+
+
+def wanted(batch: FrameBatch, markets: set[str]) -> set[str]:
+    """Return those of some markets that were asked for: all that can be, where none is named."""
+    if batch.context.symbols:
+        return markets & set(batch.context.symbols)
+    return {market for market in markets if _SYMBOL.fullmatch(market)}
 
 
 class KalshiParser:

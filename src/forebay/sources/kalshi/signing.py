@@ -15,12 +15,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 
 from forebay.errors import ConfigError
+from forebay.sources.kalshi.protocol import KEY_ID, PRIVATE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KEY_ID, PRIVATE_KEY = "key_id", "private_key"
-"""What the secrets are called in a file of credentials."""
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=hashes.SHA256.digest_size)
 
 

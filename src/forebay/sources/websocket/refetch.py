@@ -20,6 +20,7 @@ FIRST_S = 2.0
 LONGEST_S = 300.0
 """Ten tries take 13.5 minutes, and the last answer has 5 more: one book that cannot be had for ten
 minutes costs the others nothing."""
+_FIRST_NS, _LONGEST_NS = round(FIRST_S * 1e9), round(LONGEST_S * 1e9)
 
 
 class _Broken(msgspec.Struct):
@@ -38,12 +39,7 @@ class Refetch:
     It holds a few numbers a book that is broken or was so a moment ago, and of others nothing.
     """
 
-    def __init__(
-        self, *, tries: int = TRIES, first_s: float = FIRST_S, longest_s: float = LONGEST_S
-    ) -> None:
-        self._tries = tries
-        self._first_ns = round(first_s * 1e9)
-        self._longest_ns = round(longest_s * 1e9)
+    def __init__(self) -> None:
         self._books: dict[str, _Broken] = {}
         self.exhausted: tuple[str, ...] = ()
         """Books that did not come, or not whole, however often they were asked for."""
@@ -56,7 +52,7 @@ class Refetch:
         """
         for symbol in symbols:
             book = self._books.get(symbol)
-            if book is None or self._settled(book, now_ns):
+            if book is None or _settled(book, now_ns):
                 self._books[symbol] = _Broken(now_ns)
             else:
                 book.arrived_ns = None
@@ -86,28 +82,24 @@ class Refetch:
         asked, exhausted = [], []
         for symbol, book in list(self._books.items()):
             if book.arrived_ns is not None:
-                if self._settled(book, now_ns):
+                if _settled(book, now_ns):
                     del self._books[symbol]
             elif book.due_ns > now_ns:
                 continue
-            elif book.tries == self._tries:
+            elif book.tries == TRIES:
                 exhausted.append(symbol)
             else:
                 asked.append(symbol)
-                book.due_ns = now_ns + min(self._first_ns << book.tries, self._longest_ns)
+                book.due_ns = now_ns + min(_FIRST_NS << book.tries, _LONGEST_NS)
                 book.tries += 1
         self.exhausted = tuple(exhausted)
         return asked
-
-    @property
-    def awaited(self) -> int:
-        """How many books are broken."""
-        return sum(book.arrived_ns is None for book in self._books.values())
 
     def __len__(self) -> int:
         """How many books it holds anything of."""
         return len(self._books)
 
-    def _settled(self, book: _Broken, now_ns: int) -> bool:
-        """Return whether a book that came stayed whole for a while."""
-        return book.arrived_ns is not None and now_ns - book.arrived_ns >= self._first_ns
+
+def _settled(book: _Broken, now_ns: int) -> bool:
+    """Return whether a book that came stayed whole for a while."""
+    return book.arrived_ns is not None and now_ns - book.arrived_ns >= _FIRST_NS

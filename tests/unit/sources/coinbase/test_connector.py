@@ -21,7 +21,7 @@ from forebay.sources.coinbase.connector import (
     trade_ids,
     trades_path,
 )
-from forebay.sources.venue import NOTHING, ConnectionPurpose, MessageVerdict
+from forebay.sources.venue import NOTHING, ConnectionPurpose, MessageVerdict, PollRound
 from tests.support.frames import as_json, heartbeat, match, rest_row
 
 DEEP = b"[" * 100_000
@@ -204,7 +204,7 @@ def test_candles_are_asked_for_with_both_ends() -> None:
 @pytest.mark.parametrize("late_ns", [0, 2_000_000_000, MINUTE_NS - 1])
 def test_a_poll_asks_for_the_last_closed_candles_and_for_no_open_one(late_ns: int) -> None:
     opened_ns = 1_767_225_600 * 1_000_000_000
-    path = latest_candles_path("A-B", opened_ns + late_ns)
+    path = latest_candles_path(PollRound(("A-B",), 0, opened_ns + late_ns))
     assert path == candles_path("A-B", 1_767_225_600 - 5 * 60, 1_767_225_600 - 60)
     assert 1 < CANDLES_AGAIN <= CANDLE_ROWS
     assert coinbase.VENUE.polls["bar"].every_s == MINUTE_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -13,6 +14,7 @@ from forebay.sources.kalshi import VENUE
 from forebay.sources.kalshi.history import CUTOFF
 from forebay.sources.kalshi.pages import begin_of
 from forebay.sources.venue import PollRound
+from forebay.times import to_text
 from tests.support.kalshi import MARKET, SECOND, T0, answer, as_json, told, trade
 
 D = Decimal
@@ -248,6 +250,15 @@ def test_trades_are_asked_for_where_they_are(moved: str, asked: list[str]) -> No
     assert asked[0] == OLD or f"&max_ts={NOW_S + 10}&" in told_paths[1]
 
 
+def test_of_a_long_time_each_list_is_asked_for_its_own_part_and_a_day_more() -> None:
+    moved_s, day_s = NOW_S - 50 * 86_400, 86_400
+    empty: dict[str, list[dict[str, Any]]] = {NEW: [{"trades": []}], OLD: [{"trades": []}]}
+    moved = cutoff(to_text(moved_s * SECOND, exact=True))
+    asked = pages(request(NOW_S - 100 * day_s, NOW_S), moved | empty, "trade")
+    assert f"&min_ts={moved_s - day_s}&max_ts={NOW_S + 10}&" in asked[1]
+    assert f"&min_ts={NOW_S - 100 * day_s - 60}&max_ts={moved_s + day_s}&" in asked[2]
+
+
 def test_pages_of_any_length_go_on_until_there_is_no_cursor() -> None:
     given = [{"trades": [row_of(1)] * count, "cursor": name}
              for count, name in ((170, "a"), (0, "b="), (3, "c"), (500, ""))]  # fmt: skip
@@ -282,12 +293,24 @@ def test_bars_are_asked_for_by_their_ends_and_where_they_are(moved: bool) -> Non
     assert moved or later == [CUTOFF, target], "it was not settled by then"
 
 
+def test_days_of_an_hour_more_or_less_are_among_those_that_are_asked_for() -> None:
+    begin_s, end_s = 1_762_056_000, 1_762_146_000  # 25 hours, since clocks are put back
+    answers = {
+        **cutoff("2020-01-01T00:00:00Z"),
+        f"/series/KXA/markets/{MARKET}/candlesticks": [{"candlesticks": [candle(end_s)]}],
+    }
+    *_, target = pages(request(begin_s, end_s - 1, "bar:1d"), answers, "bar")
+    asked = dict(parse_qsl(target.partition("?")[2]))
+    assert int(asked["start_ts"]) <= begin_s + 23 * 3600
+    assert int(asked["end_ts"]) >= end_s
+
+
 def test_polls_ask_for_what_is_new_and_for_many_at_once() -> None:
     polls = VENUE.polls
     asked = PollRound(("KA", "KB"), NOW_S * SECOND, (NOW_S + 15) * SECOND)
-    assert polls["book_snapshot"].path(asked) == "/markets/orderbooks?tickers=KA&tickers=KB"
-    assert "market_tickers=KA,KB&" in polls["bar"].path(asked)
-    target = polls["trade"].path(asked._replace(symbols=("KA",)))
+    assert polls["book_snapshot"].request(asked) == "/markets/orderbooks?tickers=KA&tickers=KB"
+    assert "market_tickers=KA,KB&" in polls["bar"].request(asked)
+    target = polls["trade"].request(asked._replace(symbols=("KA",)))
     assert f"ticker=KA&min_ts={NOW_S - 30}&" in target
     following = polls["trade"].following(target, as_json({"trades": [], "cursor": "x"}))
     assert following == f"{target}&cursor=x"

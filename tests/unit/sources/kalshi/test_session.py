@@ -15,7 +15,7 @@ from forebay.app.wiring import venues
 from forebay.app.wiring.config import VenueConfig
 from forebay.errors import ConfigError
 from forebay.sources.kalshi import VENUE
-from forebay.sources.kalshi.ages import BEHIND_NS, BOUND_NS
+from forebay.sources.kalshi.ages import BEHIND_NS, BOUND_NS, EVERY_NS, FEWEST, Ages
 from forebay.sources.kalshi.connector import SOCKET_PATH, KalshiSession
 from forebay.sources.kalshi.recordings import Restarts
 from forebay.sources.venue import NOTHING, ConnectionPurpose
@@ -72,6 +72,10 @@ def test_one_subscription_asks_for_all_channels_and_each_is_accepted_for_itself(
     assert talk.subscribed("trade", 2).accepted == streams("trade")
     assert talk.hear({"type": "quake"}) is NOTHING
     assert talk.session.received(b"junk", NOW) is NOTHING
+    odds: tuple[object, ...] = ([], {}, None, 7)
+    for odd in odds:
+        assert talk.hear({"type": odd}) is NOTHING
+        assert talk.hear({"type": "subscribed", "msg": {"channel": odd, "sid": 9}}) is NOTHING
     assert Talk(kinds=("trade",)).sent[0]["params"]["channels"] == ["trade"]
 
 
@@ -195,6 +199,15 @@ def test_a_message_that_says_a_time_to_come_makes_the_others_no_older() -> None:
         early_ms = 3_600_000 if tenth == 51 else 0
         message = trade(tenth, ts_ms=T0 + tenth * 100 + early_ms)
         assert not session.received(message, NOW + tenth * SECOND // 10).ended
+
+
+def test_a_few_old_messages_end_nothing_however_far_apart_and_not_each_is_looked_at() -> None:
+    ages = Ages()
+    assert not ages.look(NOW, NOW)
+    assert ages.due_ns == NOW + EVERY_NS
+    for minute in range(1, FEWEST):
+        assert not ages.look(NOW, NOW + minute * 60 * SECOND)
+    assert ages.look(NOW, NOW + FEWEST * 60 * SECOND) == FEWEST * 60 * SECOND
 
 
 # -------------------------------------------------------------------------- recordings

@@ -22,7 +22,6 @@ def test_books_that_broke_together_are_asked_for_together_and_once() -> None:
     assert books.due(1) == []
     for pair in PAIRS[1:]:
         books.arrived(pair, SECOND)
-    assert books.awaited == 1
     assert books.due(2 * SECOND) == PAIRS[:1]
 
 
@@ -62,7 +61,7 @@ def test_a_book_that_comes_and_breaks_at_once_is_asked_for_no_more_often() -> No
 
 def test_a_book_that_stayed_whole_is_asked_for_at_once_when_it_breaks_again() -> None:
     """As on a line that loses a message now and then."""
-    books = Refetch(first_s=2)
+    books = Refetch()
     for second in range(0, 3600, 3):
         books.broken(PAIRS[:1], second * SECOND)
         assert books.due(second * SECOND) == PAIRS[:1]
@@ -93,7 +92,7 @@ def test_a_thousand_failed_resyncs_leave_nothing_behind() -> None:
     for number in range(1000):
         names = [f"{number}-{pair}" for pair in PAIRS[:5]]
         books.broken(names, now_ns)
-        while books.awaited:
+        for _ in range(TRIES + 2):
             books.due(now_ns)
             books.arrived(names[0], now_ns)
             books.forget(books.exhausted)
@@ -113,7 +112,7 @@ def test_every_broken_book_is_asked_for_or_given_up_and_no_other_is(
     events: list[tuple[str, str, int]],
 ) -> None:
     """Between two requests for a book at least the shortest pause passes, whatever happens."""
-    books, broken, last, now_ns = Refetch(tries=4), set[str](), dict[str, int](), 0
+    books, broken, last, now_ns = Refetch(), set[str](), dict[str, int](), 0
     for what, symbol, later_ns in events:
         now_ns += later_ns
         if what == "broken":
@@ -127,7 +126,6 @@ def test_every_broken_book_is_asked_for_or_given_up_and_no_other_is(
                 assert each in broken
                 assert now_ns - last.get(each, -(10**12)) >= 2 * SECOND
                 last[each] = now_ns
-    assert books.awaited == len(broken)
     found = set[str]()
     for second in range(0, 10**4, 300):
         found |= {*books.due(now_ns + second * SECOND), *books.exhausted}
