@@ -203,7 +203,8 @@ def test_a_message_that_says_a_time_to_come_makes_the_others_no_older() -> None:
 
 def test_a_few_old_messages_end_nothing_however_far_apart_and_not_each_is_looked_at() -> None:
     ages = Ages()
-    assert not ages.look(NOW, NOW)
+    for _ in range(2):  # one young message alone may be of a wrong clock
+        assert not ages.look(NOW, NOW)
     assert ages.due_ns == NOW + EVERY_NS
     for minute in range(1, FEWEST):
         assert not ages.look(NOW, NOW + minute * 60 * SECOND)
