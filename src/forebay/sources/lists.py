@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from forebay.domain.listing import MOST_PAGES
 from forebay.errors import Permanent, Stuck, Transient
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ async def instruments(
     found: list[Instrument] = []
     asked, path = set[str](), listing.first(part.market)
     while path:
-        if path in asked:
-            message = f"The list of symbols of {venue.title} names a page twice."
+        if path in asked or len(asked) >= MOST_PAGES:
+            what = "names a page twice" if path in asked else f"has more than {MOST_PAGES} pages"
+            message = f"The list of symbols of {venue.title} {what}."
             raise Stuck(message, hint="The source is not advancing; try again later.")
         asked.add(path)
         body = await ask(path + of)
