@@ -20,6 +20,7 @@ from forebay.sources.live import Addresses, LiveSource, Timings, Wiring
 from forebay.sources.rest import RestClient, RestPolicy
 from forebay.sources.venue import ConnectionPurpose
 from forebay.sources.websocket import Timeouts
+from forebay.sources.websocket.lots import Lot
 from forebay.sources.websocket.upgrade import UpgradeRefused
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from picows import WSFrame, WSTransport
 
     from forebay.clock import Clock
-    from forebay.sources.websocket import ConnectionPlan
+    from forebay.sources.websocket import ConnectionPlan, Feeds
     from forebay.sources.websocket.connection import Connection
     from forebay.telemetry import Observer
     from tests.simulation.machine import Life
@@ -329,6 +330,8 @@ class SimSource(LiveSource):
             observer=observer,
         )
 
-    def _chunks(self, whole: ConnectionPurpose, connections: int) -> list[ConnectionPurpose]:
-        del connections
-        return [whole] * self._network.weather.feeds
+    def _connections(self, connections: int) -> Feeds:
+        feeds = super()._connections(connections)
+        (lot,) = feeds.lots.lots
+        feeds.lots.lots = [Lot(lot.asked) for _ in range(self._network.weather.feeds)]
+        return feeds
